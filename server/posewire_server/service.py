@@ -107,8 +107,9 @@ class PoseTrackingService(PoseTrackingServiceServicer):
         # The stream must not keep the last frame that it is resumed with.
         earlier, settings = requested.resume, replace(requested, resume=None)
         del configuration, requested
-        if earlier is not None and self.places.why_full(caller):
-            self._end_earlier(earlier, caller)
+        continued = "" if earlier is None else self._shared.snapshots.stream_of(earlier.token)
+        if continued and self.places.why_full(caller):
+            self._end_earlier(continued, caller)
         await self.places.cancelled_streams(caller)
         with self.places.for_stream(caller), self._shared.shares.of(who) as share:
             session = Session(
@@ -117,7 +118,7 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 FrameClock(may_drop=settings.drop_policy is DropPolicy.LATEST or settings.max_age_ms > 0),
             )
             outbox = Outbox(context.write, self._shared.metrics)
-            stream = TrackStream(session, settings, self._shared, read, outbox, share, caller)
+            stream = TrackStream(session, settings, self._shared, read, outbox, share, caller, continued)
             with self._listed(stream, context.peer()):
                 resume = await self._resume(session, settings, earlier, share, limits)
                 del earlier
@@ -125,11 +126,14 @@ class PoseTrackingService(PoseTrackingServiceServicer):
                 await self._begin(outbox, self._started(session.stream_id, settings, resume), limits)
                 await stream.run()
 
-    def _end_earlier(self, request: ResumeRequest, caller: Caller) -> None:
-        """End the stream of `caller` that is to be continued: its connection is lost, though nobody knows it here."""
-        stream = self._open.get(self._shared.snapshots.stream_of(request.token))
-        if stream is not None and stream.progress.caller == caller.name:
-            stream.give_way()
+    def _end_earlier(self, continued: str, caller: Caller) -> None:
+        """End the stream of `caller` that is to be continued: its connection is lost, though nobody knows it here.
+
+        Also one that has continued it, and whose connection was lost before its client got a token of its own.
+        """
+        for stream_id, stream in self._open.items():
+            if continued in (stream_id, stream.continues) and stream.progress.caller == caller.name:
+                stream.give_way()
 
     @contextmanager
     def _listed(self, stream: TrackStream, peer: str) -> Iterator[None]:

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_server import server as server_module
-from posewire_server.admission import call_rates, tls
+from posewire_server.admission import call_rates, places, tls
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
@@ -460,13 +460,48 @@ async def test_streams_of_a_token(tmp_path: Path) -> None:
         resume = settings_pb2.ResumeRequest(token=fourth.answers.token)
         yard = _TokenClient(stub, tokens.metadata("yard"))
         await yard.open(resume=resume)
-        fifth = _TokenClient(stub, tokens.metadata("door"))
-        started = (await fifth.open(resume=resume)).started
-        assert started is not None
-        assert started.resume.resumed
-        assert "continues in another one" in ((await fourth.failure()).details() or "")
+        before = fourth
+        for _ in range(2):  # the second time before it has got a newer token
+            again = _TokenClient(stub, tokens.metadata("door"))
+            started = (await again.open(resume=resume)).started
+            assert started is not None
+            assert started.resume.resumed
+            assert "continues in another one" in ((await before.failure()).details() or "")
+            before = again
         await yard.send(1, jpeg(picture()))
         assert (await yard.finish()).answered == {1}
+
+
+async def test_a_stream_that_already_gives_way_is_continued_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a client whose connection was lost again at once."""
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("door", streams=1))
+    monkeypatch.setattr(places, "_ENDING_S", 30.0)
+    async with (
+        running_server(server_config(security=tokens.security), networks()) as address,
+        connected(address) as stub,
+    ):
+        first, second, third = (_TokenClient(stub, tokens.metadata("door")) for _ in range(3))
+        await first.open()
+        await first.send(0, jpeg(picture()))
+        await first.read_until("tracked")
+        held = HeldDecoding(monkeypatch, jpeg(picture(1)))
+        await first.send(1, jpeg(picture(1)))  # the stream ends only when this is decoded
+        await asyncio.to_thread(held.begun.wait, 30)
+        resume = settings_pb2.ResumeRequest(token=first.answers.token)
+        for client in (second, third):
+            await client.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_JPEG, resume=resume))
+        ended, going_on = await asyncio.wait(
+            {asyncio.create_task(client.read()) for client in (second, third)}, return_when=asyncio.FIRST_COMPLETED
+        )
+        held.go.set()
+        error = ended.pop().exception()
+        assert isinstance(error, grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        response = await going_on.pop()
+        assert response is not None
+        assert response.started.resume.resumed
 
 
 async def test_pixels_of_a_token(tmp_path: Path) -> None:

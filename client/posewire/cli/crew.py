@@ -51,7 +51,8 @@ class Crew(Generic[T]):
         self._remaining: deque[T] = deque()
         self._none_remains = asyncio.Event()
         self._at_work = 0
-        self._trying = 0  # those of them that began when nobody had succeeded for a while
+        self._is_lost = False  # the server, since the last success
+        self._trying = 0  # those at work that began then
         self._next_to_try = asyncio.Lock()
         self._waits_s = _FIRST_WAIT_S
         self._since_s: float | None = None
@@ -87,7 +88,7 @@ class Crew(Generic[T]):
 
     async def _refusal_of(self, item: T) -> LimitExceeded | ConnectionFailed | None:
         """Process an item; returns the error if it should be tried again later."""
-        was_there = self._since_s is None
+        was_there = not self._is_lost
         self._at_work += 1
         self._trying += not was_there
         try:
@@ -95,6 +96,7 @@ class Crew(Generic[T]):
         except ConnectionFailed as error:
             if not self._reconnects:
                 raise  # the others would fail the same way
+            self._is_lost = True
             return error
         except (PosewireError, OSError) as error:
             if isinstance(error, LimitExceeded) and error.reason == _PASSING_LIMIT:
@@ -103,7 +105,7 @@ class Crew(Generic[T]):
         finally:
             self._at_work -= 1
             self._trying -= not was_there
-        self._waits_s, self._since_s = _FIRST_WAIT_S, None
+        self._waits_s, self._since_s, self._is_lost = _FIRST_WAIT_S, None, False
         return None
 
     async def _wait(self, refusal: LimitExceeded | ConnectionFailed) -> None:

@@ -92,8 +92,10 @@ class TrackStream:
         outbox: sends the responses.
         share: the caller's, of the decoding threads.
         caller: who opened the stream.
+        continues: id of the stream whose token it was opened with; empty: none.
 
     Attributes:
+        continues: as given.
         progress: its statistics.
     """
 
@@ -106,6 +108,7 @@ class TrackStream:
         outbox: Outbox,
         share: DecodingShare,
         caller: Caller,
+        continues: str = "",
     ) -> None:
         self._session = session
         self._settings = settings
@@ -140,6 +143,7 @@ class TrackStream:
         self._detector_pace = DetectorPace(settings.tracker.detect_every, most)
         self._late_before = 0  # `outbox.late` when the previous frame was done
         self._token_due_s = 0.0
+        self.continues = continues
         self.progress = Progress(session, settings, outbox.accounts, caller.name)
         self._ids_in_token = session.tracker.identities  # given out when the newest token was made
         self._counted_ids = self._counted_frames = 0  # in the metrics
@@ -181,6 +185,7 @@ class TrackStream:
         """End the stream, since its client continues it in another one."""
         if self._running is not None:
             self._running.reschedule(0.0)  # a time in the past: it expires at once
+            self._running = None  # perhaps again, while it ends: what has expired cannot be rescheduled
 
     def close(self) -> None:
         """Call it at the end, whether the stream has run or not.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -226,6 +227,25 @@ async def test_a_server_that_does_not_come_back_is_given_up(monkeypatch: pytest.
     await asyncio.wait_for(Crew(do, server.fail, quiet=True).work(range(9), 3), 30)
     assert sorted(server.done) == [0, 1, 2]
     assert sorted(server.failed) == [(item, "nobody answers") for item in range(3, 9)]
+
+
+async def test_a_server_is_given_up_though_each_attempt_outlasts_the_beginning_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_GIVE_UP_AFTER_S", 0.05)
+    failed: list[int] = []
+    begun = asyncio.Event()  # another one for each attempt
+
+    async def do(_: int) -> None:
+        nonlocal begun
+        begun.set()
+        begun = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(begun.wait(), 0.2)
+        raise ConnectionFailed("nobody answers")
+
+    await asyncio.wait_for(Crew(do, lambda item, _: failed.append(item), quiet=True).work(range(3), 2), 10)
+    assert sorted(failed) == [0, 1, 2]
 
 
 async def test_an_item_that_ends_its_server_each_time_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,6 +220,9 @@ async def test_a_token_is_replaced_while_a_stream_is_open(tmp_path: Path, caplog
 async def test_a_token_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(posewire.InvalidSettings, match=r"the token file .*nowhere cannot be read"):
         await AsyncClient(token=tmp_path / "nowhere").__aenter__()
+    (tmp_path / "words").write_text("not a token")
+    with pytest.raises(posewire.InvalidSettings, match=r"the token in .*words has blanks"):
+        await AsyncClient(token=tmp_path / "words").__aenter__()
 
 
 async def test_the_command_line_has_flags_for_it(tmp_path: Path, authority: Authority, identity: Identity) -> None:

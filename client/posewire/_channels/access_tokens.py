@@ -69,11 +69,11 @@ def read_token(file: Path) -> str:
         raise InvalidSettings(f"the token file {file} cannot be read: {reason_of(error)}") from error
     if not token:
         raise InvalidSettings(f"the token file {file} is empty; it holds the token as `posewire token` printed it")
-    check_token(token)
+    check_token(token, f"the token in {file}")
     return token
 
 
-def check_token(token: str) -> None:
+def check_token(token: str, name: str = "the token") -> None:
     """Raise `InvalidSettings` if it cannot be sent."""
     if not _TOKEN.fullmatch(token):
-        raise InvalidSettings("the token has blanks or characters beyond ASCII; give it as the server made it")
+        raise InvalidSettings(f"{name} has blanks or characters beyond ASCII; give it as the server made it")

@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from posewire.v1 import pose_pb2, pose_tracking_service_pb2, settings_pb2, track_pb2
 from posewire.v1.pose_tracking_service_pb2_grpc import PoseTrackingServiceStub
 from posewire_server import server as server_module
-from posewire_server.admission import call_rates, tls
+from posewire_server.admission import call_rates, places, tls
 from posewire_server.admission.tokens import TokenGrant, append_line, new_token
 from posewire_server.config import LimitsConfig, SecurityConfig
 from posewire_server.configuration import ConfigError
@@ -467,6 +467,24 @@ async def test_streams_of_a_token(tmp_path: Path) -> None:
         assert "continues in another one" in ((await fourth.failure()).details() or "")
         await yard.send(1, jpeg(picture()))
         assert (await yard.finish()).answered == {1}
+
+
+async def test_a_stream_may_be_told_to_give_way_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends only when the picture that is being decoded is done."""
+    monkeypatch.setattr(places, "_ENDING_S", 0.01)
+    tokens = Tokens(tmp_path / "tokens", TokenGrant("door", streams=1))
+    async with _decoding_held(tokens, monkeypatch, slow := png(picture(1))) as (_, stub, decoding):
+        client = _TokenClient(stub, tokens.metadata("door"))
+        await client.open(pose_pb2.CODEC_PNG)
+        await client.send(0, png(picture()))
+        await client.read_until("tracked")
+        await client.send(1, slow)
+        await asyncio.to_thread(decoding.begun.wait, 30)
+        resume = settings_pb2.ResumeRequest(token=client.answers.token)
+        for _ in range(2):
+            again = _TokenClient(stub, tokens.metadata("door"))
+            await again.configure(settings_pb2.StreamConfig(codec=pose_pb2.CODEC_PNG, resume=resume))
+            assert (await again.failure()).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_pixels_of_a_token(tmp_path: Path) -> None:

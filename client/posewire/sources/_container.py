@@ -90,7 +90,7 @@ class VideoInput:
             for other in self.container.streams:
                 other.discard = Discard.default if other is self.stream else Discard.all
         self.live = self._is_endless() if live is None else live
-        self._pace = Pace(timeout_s / 2) if self.live and self._is_segmented and timeout_s is not None else None
+        self._pace = Pace(timeout_s) if self.live and self._is_segmented and timeout_s is not None else None
         self.silence_s = timeout_s if self.live else None
         self._gave_frame = False
         self._given_back: list[Any] = []

@@ -9,6 +9,8 @@ __all__ = ["Pace"]
 
 # A packet that is late by more than this shows that the source has stalled: those behind it are late as well.
 _STALLED_S = 1.0
+# Time stamps that are further ahead than this do not continue those before them.
+_LONGEST_GAP_S = 5.0
 
 
 class Pace:
@@ -18,11 +20,11 @@ class Pace:
     superseded at once, and all of them would have the same time.
 
     Args:
-        longest_s: time stamps that are further ahead than this do not continue those before them.
+        timeout_s: of the source; nothing waits for longer than half of it.
     """
 
-    def __init__(self, longest_s: float) -> None:
-        self._longest_s = longest_s
+    def __init__(self, timeout_s: float) -> None:
+        self._longest_s = min(timeout_s / 2, _LONGEST_GAP_S)
         self._offset_s: float | None = None  # from time stamps to the monotonic clock
         self._interrupted = threading.Event()
 

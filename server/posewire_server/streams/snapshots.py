@@ -102,6 +102,40 @@ class Snapshots:
             TokenRefused: it was not signed with this key, is too old, or belongs to other settings or another version.
         """
         header, contents = self._opened(token)
+        if header["joint_set"] != list(self._joint_set.names):
+            raise TokenRefused("the token belongs to a stream whose pose network has other joints")
+        if header["tracker"] != json.loads(json.dumps(_as_sent(config))):
+            raise TokenRefused("the token belongs to a stream with other tracker settings; open this one with the same")
+        arrays = _arrays(header["arrays"], contents)
+        try:
+            return typing.cast(Snapshot, _unpack(Snapshot, header["snapshot"], arrays))
+        except (KeyError, TypeError) as error:
+            raise TokenRefused("the token is of another version of the server") from error
+
+    def stream_of(self, token: bytes) -> str:
+        """The id of the stream that a token belongs to; empty if that cannot be told, or the token is too old."""
+        try:
+            header, _ = self._opened(token)
+        except TokenRefused:
+            return ""
+        return str(header.get("stream", ""))
+
+    def _opened(self, token: bytes) -> tuple[dict[str, Any], memoryview]:
+        """The header of a token, and the bytes of its arrays.
+
+        Raises:
+            TokenRefused: it was not signed with this key, is too old, or belongs to another version.
+        """
+        if not token:
+            raise TokenRefused("the token is empty; send the newest resume_token of the earlier stream")
+        signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._sign(body)):
+            raise TokenRefused(
+                "the token was not signed with this server's key, or was changed on its way; servers that continue "
+                "each other's streams need the same --resume-key"
+            )
+        (length,) = struct.unpack_from("<I", body)
+        header = json.loads(body[4 : 4 + length])
         if header["version"] != _VERSION:
             raise TokenRefused("the token is of another version of the server")
         age_s = self._clock() - header["issued"]
@@ -114,36 +148,7 @@ class Snapshots:
             raise TokenRefused(
                 f"the token is {age_s:.0f} s old; tokens are accepted for {self._lifetime_s:g} s (resume_lifetime_s)"
             )
-        if header["joint_set"] != list(self._joint_set.names):
-            raise TokenRefused("the token belongs to a stream whose pose network has other joints")
-        if header["tracker"] != json.loads(json.dumps(_as_sent(config))):
-            raise TokenRefused("the token belongs to a stream with other tracker settings; open this one with the same")
-        arrays = _arrays(header["arrays"], contents)
-        try:
-            return typing.cast(Snapshot, _unpack(Snapshot, header["snapshot"], arrays))
-        except (KeyError, TypeError) as error:
-            raise TokenRefused("the token is of another version of the server") from error
-
-    def stream_of(self, token: bytes) -> str:
-        """The id of the stream that a token belongs to; empty if that cannot be told."""
-        try:
-            header, _ = self._opened(token)
-        except TokenRefused:
-            return ""
-        return str(header.get("stream", ""))
-
-    def _opened(self, token: bytes) -> tuple[dict[str, Any], memoryview]:
-        """The header of a token, and the bytes of its arrays. Raises `TokenRefused` if it was not signed here."""
-        if not token:
-            raise TokenRefused("the token is empty; send the newest resume_token of the earlier stream")
-        signature, body = token[:_SIGNATURE_BYTES], token[_SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, self._sign(body)):
-            raise TokenRefused(
-                "the token was not signed with this server's key, or was changed on its way; servers that continue "
-                "each other's streams need the same --resume-key"
-            )
-        (length,) = struct.unpack_from("<I", body)
-        return json.loads(body[4 : 4 + length]), memoryview(body)[4 + length :]
+        return header, memoryview(body)[4 + length :]
 
     def _sign(self, body: bytes) -> bytes:
         return hmac.new(self._key, body, hashlib.sha256).digest()

@@ -183,9 +183,8 @@ class TrackStream:
 
     def give_way(self) -> None:
         """End the stream, since its client continues it in another one."""
-        if self._running is not None:
+        if self._running is not None and not self._running.expired():  # else it ends already
             self._running.reschedule(0.0)  # a time in the past: it expires at once
-            self._running = None  # perhaps again, while it ends: what has expired cannot be rescheduled
 
     def close(self) -> None:
         """Call it at the end, whether the stream has run or not.

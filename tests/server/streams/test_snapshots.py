@@ -63,7 +63,7 @@ def test_the_time_of_the_last_frame_comes_along() -> None:
 
 
 def _token(clock_s: float = 1000.0) -> bytes:
-    return Snapshots(_KEY, 60, COCO17, lambda: clock_s).issue(Snapshot(_tracker(3).state(), None), _CONFIG)
+    return Snapshots(_KEY, 60, COCO17, lambda: clock_s).issue(Snapshot(_tracker(3).state(), None), _CONFIG, "ab12")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def _token(clock_s: float = 1000.0) -> bytes:
 )
 def test_tokens_grow_old(now_s: float, accepted: bool) -> None:
     box = Snapshots(_KEY, 60, COCO17, lambda: now_s)
+    assert box.stream_of(_token()) == ("ab12" if accepted else "")
     if accepted:
         box.redeem(_token(), _CONFIG)
     else:

@@ -59,11 +59,7 @@ class Crew(Generic[T]):
         self._said: set[str] = set()
 
     async def work(self, items: Iterable[T], at_a_time: int) -> None:
-        """Process all items; returns when each has succeeded or failed.
-
-        Raises:
-            ConnectionFailed: the server is gone, and does not come back.
-        """
+        """Process all items; returns when each has succeeded or failed."""
         self._remaining.extend(items)
         workers = [asyncio.create_task(self._worker()) for _ in range(at_a_time)]
         try:
@@ -94,10 +90,11 @@ class Crew(Generic[T]):
         try:
             await self._do(item)
         except ConnectionFailed as error:
-            if not self._reconnects:
-                raise  # the others would fail the same way
-            self._is_lost = True
-            return error
+            if self._reconnects:
+                self._is_lost = True
+                return error
+            self._failed(item, error)
+            self._fail_remaining(error)  # all would fail the same way
         except (PosewireError, OSError) as error:
             if isinstance(error, LimitExceeded) and error.reason == _PASSING_LIMIT:
                 return error
@@ -122,14 +119,17 @@ class Crew(Generic[T]):
             self._since_s = now_s
             self._say(refusal, f"trying again, for {_GIVE_UP_AFTER_S:g} s at most")
         elif now_s - self._since_s > _GIVE_UP_AFTER_S:
-            while self._remaining:
-                self._failed(self._remaining.popleft(), refusal)
-            self._none_remains.set()
+            self._fail_remaining(refusal)
             return
         async with self._next_to_try:
             wait_s, self._waits_s = self._waits_s, min(2 * self._waits_s, _LONGEST_WAIT_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._none_remains.wait(), wait_s)
+
+    def _fail_remaining(self, error: Exception) -> None:
+        while self._remaining:
+            self._failed(self._remaining.popleft(), error)
+        self._none_remains.set()
 
     def _say(self, refusal: LimitExceeded | ConnectionFailed, then: str) -> None:
         """Print a message once: a rate limit is hit again and again."""

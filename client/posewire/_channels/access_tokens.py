@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import re
+from functools import partial
 from pathlib import Path
 
+from posewire._channels.kept_files import KeptFiles
 from posewire.errors import InvalidSettings
-from posewire.file_changes import FileChanges
 from posewire.os_errors import reason_of
 from posewire.small_files import read_small_text
 
 __all__ = ["AccessToken", "check_token", "read_token"]
-
-_log = logging.getLogger(__name__)
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -26,35 +24,24 @@ class AccessToken:
     """
 
     def __init__(self, given: str | Path) -> None:
-        self._file = None if isinstance(given, str) else Path(given)
         self._token = given if isinstance(given, str) else ""
-        self._changes = FileChanges(())
+        self._kept: KeptFiles[str] | None = None
+        if not isinstance(given, str):
+            file = Path(given)
+            self._kept = KeptFiles(
+                [file],
+                partial(read_token, file),
+                ignored="the new token is ignored, the old one stays in use",
+                read_again="the token was read again",
+            )
 
     def current(self) -> str:
-        """The token, empty if there is none. A file is read again when it has changed.
-
-        A file that cannot be used, for example during a renewal, is ignored if there was a usable one before.
+        """The token, empty if there is none. A file is read again when it has changed; see `KeptFiles`.
 
         Raises:
             InvalidSettings: the file cannot be read, or holds no token.
         """
-        if self._file is None:
-            return self._token
-        if not self._token:
-            # A pipe can be read only once.
-            self._changes = FileChanges([self._file] if self._file.is_file() else ())
-            self._token = read_token(self._file)
-        elif self._changes.happened():
-            try:
-                token = read_token(self._file)
-            except InvalidSettings as error:
-                if self._changes.unread(str(error)):
-                    _log.warning("the new token is ignored, the old one stays in use: %s", error)
-            else:
-                if token != self._token:
-                    self._token = token
-                    _log.info("the token was read again")
-        return self._token
+        return self._token if self._kept is None else self._kept.current()
 
 
 def read_token(file: Path) -> str:

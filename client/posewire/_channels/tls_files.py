@@ -5,22 +5,24 @@ They are checked before use: gRPC accepts any, and then cannot connect.
 
 from __future__ import annotations
 
-import logging
 import re
 import ssl
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 
+from posewire._channels.kept_files import KeptFiles
 from posewire.connection import TlsSettings
 from posewire.errors import InvalidSettings
-from posewire.file_changes import FileChanges
 from posewire.os_errors import reason_of
 from posewire.small_files import read_small_file
 
 __all__ = ["TlsFiles"]
 
-_log = logging.getLogger(__name__)
+# The authorities, the key and the certificate, as gRPC takes them.
+_Contents: TypeAlias = tuple[bytes | None, bytes | None, bytes | None]
 
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 
@@ -29,40 +31,28 @@ class TlsFiles:
     """The certificate files of a client."""
 
     def __init__(self, tls: TlsSettings) -> None:
-        self._tls = tls
-        self._contents: tuple[bytes | None, ...] = ()
+        self._kept = KeptFiles(
+            [Path(file) for file in (tls.ca, tls.cert, tls.key) if file is not None],
+            partial(_read, tls),
+            ignored="the renewed certificates are ignored, the old ones stay in use",
+            read_again="the certificates were read again",
+        )
+        self._contents: _Contents | None = None
         self._credentials: grpc.ChannelCredentials | None = None
-        self._changes = FileChanges(())
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The gRPC credentials: the same object until the contents of a file change.
-
-        Files that cannot be used, for example during a renewal, are ignored if there were usable ones before.
+        """The gRPC credentials: the same object until the contents of a file change; see `KeptFiles`.
 
         Raises:
             InvalidSettings: a certificate or key cannot be read, or is invalid.
         """
-        if self._credentials is None:
-            files = [Path(file) for file in (self._tls.ca, self._tls.cert, self._tls.key) if file is not None]
-            # A pipe can be read only once.
-            self._changes = FileChanges(files if all(file.is_file() for file in files) else ())
-            self._contents = _read(self._tls)
-            self._credentials = grpc.ssl_channel_credentials(*self._contents)
-        elif self._changes.happened():
-            try:
-                contents = _read(self._tls)
-            except InvalidSettings as error:
-                if self._changes.unread(str(error)):
-                    # Not the error itself: a handler that keeps it would keep replaced channels open.
-                    _log.warning("the renewed certificates are ignored, the old ones stay in use: %s", str(error))
-            else:
-                if contents != self._contents:
-                    self._contents, self._credentials = contents, grpc.ssl_channel_credentials(*contents)
-                    _log.info("the certificates were read again")
+        contents = self._kept.current()
+        if self._credentials is None or contents is not self._contents:
+            self._contents, self._credentials = contents, grpc.ssl_channel_credentials(*contents)
         return self._credentials
 
 
-def _read(tls: TlsSettings) -> tuple[bytes | None, bytes | None, bytes | None]:
+def _read(tls: TlsSettings) -> _Contents:
     """The authorities, the key and the certificate, as gRPC takes them."""
     ca, cert = (None if file is None else _certificates(file) for file in (tls.ca, tls.cert))
     key = None if tls.key is None else _private_key(tls.key)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from posewire.array_types import Float32s
 from posewire.joints import NANO19
-from posewire_benchmark.injected_server import InjectedDetector
+from posewire_benchmark.injected_server import people_in_a_row
 from posewire_benchmark.substitute_server import serve
 from posewire_models.flow_estimators import StillFlow
-from posewire_models.frames import Detections, Frame
+from posewire_models.frames import Frame
 from posewire_server.inference.networks import ModelNames, Networks
 
 __all__ = ["StiffPose", "bare_networks"]
@@ -44,12 +45,7 @@ class StiffPose:
 def bare_networks(people: int) -> Networks:
     """A detector, flow and poses that need no computation: `people` people in a row stand still."""
     names = ModelNames(bundle="none", detector="none", flow="none", pose="none", bundle_version=0)
-    detector = InjectedDetector(_see_nobody, people)
-    return Networks(detector, StillFlow(), StiffPose(), NANO19, names, "cpu (no networks)")
-
-
-def _see_nobody(frames: Sequence[Frame]) -> list[Detections]:
-    return [Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)) for _ in frames]
+    return Networks(partial(people_in_a_row, people), StillFlow(), StiffPose(), NANO19, names, "cpu (no networks)")
 
 
 def _main(people: str) -> None:

@@ -11,6 +11,7 @@ from posewire_server.config import ServerConfig
 from posewire_server.configuration import load_config
 from posewire_server.inference.networks import Networks
 from posewire_server.observability.logs import set_up_logging
+from posewire_server.process import write_port
 from posewire_server.server import running_server
 
 __all__ = ["serve"]
@@ -31,7 +32,5 @@ async def _serve(config: ServerConfig, networks_of: Callable[[ServerConfig], Net
     networks = await asyncio.to_thread(networks_of, config)
     async with running_server(config, networks) as address:
         if config.port_file is not None:
-            unfinished = config.port_file.with_suffix(".unfinished")
-            unfinished.write_text(address.rpartition(":")[2], encoding="ascii")
-            unfinished.replace(config.port_file)
+            write_port(config.port_file, int(address.rpartition(":")[2]))
         await asyncio.to_thread(sys.stdin.buffer.read)

@@ -20,7 +20,7 @@ from posewire_server.first_of import first_of
 from posewire_server.observability.logs import facts
 from posewire_server.server import PoseServer
 
-__all__ = ["run"]
+__all__ = ["run", "write_port"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ async def _serve(config: ServerConfig) -> None:
     watching = asyncio.ensure_future(server.device_loss.watch())
     try:
         if config.port_file is not None:
-            _write_port(config.port_file, server.port)
+            write_port(config.port_file, server.port)
         await first_of(told_to_stop.wait(), server.device_loss.noticed.wait())
     finally:
         watching.cancel()
@@ -118,7 +118,7 @@ def _call_at_end_of_input(callback: Callable[[], object]) -> None:
     threading.Thread(target=read, name="posewire-stdin", daemon=True).start()
 
 
-def _write_port(path: Path, port: int) -> None:
+def write_port(path: Path, port: int) -> None:
     """Write the file so that a reader sees either nothing or the whole number.
 
     Raises:

@@ -55,7 +55,7 @@ class LoadRig:
     Args:
         options: of the load; a measurement may override some of them.
         servers: for each server, how it is reached, one access per caller.
-        metrics_urls: of the servers.
+        metrics_urls: of the servers; empty texts: none.
         gpu: UUID of the servers' GPU; empty: unknown.
         footage: the clips.
         folder: for files.
@@ -206,8 +206,8 @@ async def load_rig(
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posewire-rig-")))
-        given = [options.metrics_url] if options.metrics_url else []
-        await scrape_all(given)  # reports a wrong address at once
+        metrics_urls = [options.metrics_url]
+        await scrape_all(metrics_urls)  # reports a wrong address at once
         footage = await asyncio.to_thread(make_footage, options.clip)
         servers: list[Sequence[ServerAccess]]
         if isinstance(options.server, ServerConfig):
@@ -219,7 +219,7 @@ async def load_rig(
             ]
             servers, metrics_urls = [server.accesses for server in own], [server.metrics_url for server in own]
         else:
-            servers, metrics_urls = [(options.server,)], given
+            servers = [(options.server,)]
         async with servers[0][0].async_client() as client:
             info = await client.server_info()
         gpu = await gpu_of(info.device) if isinstance(options.server, ServerConfig) else ""

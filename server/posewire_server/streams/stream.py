@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 
 from posewire.v1 import pose_pb2, track_pb2
@@ -21,6 +21,7 @@ from posewire_server.config import LimitsConfig
 from posewire_server.decoding.decoding import Decoding
 from posewire_server.drain import DrainSignal
 from posewire_server.errors import FrameError, LimitReached
+from posewire_server.first_of import one_ended
 from posewire_server.inference.outcomes import Tracked
 from posewire_server.inference.pipeline import Pipeline
 from posewire_server.observability.metrics import Metrics
@@ -309,5 +310,7 @@ class TrackStream:
         """Tell the client to go, after the last frame, and answer what it still sends until it half-closes."""
         listening_s = self._drain.remaining_s * _GOODBYE_SHARE
         await self._outbox.drain(listening_s, await self._token())
-        await asyncio.wait({reader}, timeout=listening_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(listening_s):
+                await one_ended(reader)
         reader.cancel()

@@ -27,6 +27,14 @@ def test_frame_fits_into_the_top_left(frame: tuple[int, int], filled: tuple[int,
     assert scale == pytest.approx((filled[1] / frame[1], filled[0] / frame[0]))
 
 
+def test_small_frames_are_enlarged_by_at_most_the_largest_scale() -> None:
+    (fitted,), (scale,) = letterbox([torch.zeros((16, 20, 3), dtype=torch.uint8)], (64, 80), largest_scale=1.25)
+    assert scale == (1.25, 1.25)
+    assert (fitted == 114).sum() == 3 * (64 * 80 - 20 * 25)
+    _, (scale,) = letterbox([torch.zeros((128, 160, 3), dtype=torch.uint8)], (64, 80), largest_scale=1.25)
+    assert scale == (0.5, 0.5)
+
+
 def test_each_axis_has_its_own_scale_where_a_side_is_rounded() -> None:
     _, (scale,) = letterbox([torch.zeros(7, 900, 3, dtype=torch.uint8)], (64, 80))
     assert scale == pytest.approx((80 / 900, 1 / 7))

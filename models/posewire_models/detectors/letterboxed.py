@@ -14,7 +14,7 @@ from posewire_models.detectors.selection import DetectorSettings, select_people
 from posewire_models.device_transfer import to_host
 from posewire_models.frames import Detections, Frame
 from posewire_models.inference import batches, runner
-from posewire_models.letterbox import letterbox
+from posewire_models.letterbox import LARGEST_SCALE, letterbox
 from posewire_models.yolox_detector import YoloxDetector
 
 __all__ = ["LetterboxedDetector"]
@@ -58,7 +58,7 @@ class LetterboxedDetector:
 
     def _detect(self, frames: Sequence[Frame]) -> list[Detections]:
         pixels = [frame.on(self._device) for frame in frames]
-        images, scales = letterbox(pixels, self._config.input_size)
+        images, scales = letterbox(pixels, self._config.input_size, LARGEST_SCALE)
         found = to_host(self._find(images))  # (b, k, 5)
         per_frame_pixel = torch.tensor(scales).repeat(1, 2).unsqueeze(1)  # x, y, x, y
         # Edges count from the input's outer edge; frame coordinates have pixel centres at integers, hence - 0.5.

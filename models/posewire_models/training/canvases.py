@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from posewire.array_types import Float32s, Image
-from posewire_models.letterbox import FILL
+from posewire_models.letterbox import FILL, LARGEST_SCALE
 from posewire_models.resizing import resize
 from posewire_models.training.people import Picture, in_sight
 from posewire_models.training.pictures import read_rgb, shrunk
@@ -96,9 +96,9 @@ def load_images(pictures: Sequence[Picture], longest_side: int, workers: int = 2
 
 
 def letterboxed(image: LabelledImage, size: tuple[int, int]) -> tuple[LabelledImage, float]:
-    """The image in the top left corner of a canvas of `size` (height, width), as large as fits, and its scale."""
+    """The image in the top left corner of a canvas of `size` (height, width), as detectors see it, and its scale."""
     height, width = size
-    scale = min(width / image.pixels.shape[1], height / image.pixels.shape[0])
+    scale = min(width / image.pixels.shape[1], height / image.pixels.shape[0], LARGEST_SCALE)
     canvas = np.full((height, width, 3), PADDING, np.uint8)
     placed = _place(canvas, image, (0, 0, width, height), scale, (0.0, 0.0), mirrored=False)
     return LabelledImage(canvas, placed, image.ignored * scale), scale

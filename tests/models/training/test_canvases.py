@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from posewire.synth import PRESETS, Scene, SceneConfig
 from posewire_models.center_detector import CenterMaps, decode_centers
+from posewire_models.letterbox import LARGEST_SCALE, letterbox
 from posewire_models.training.canvases import CanvasComposer, CanvasConfig, LabelledImage, letterboxed, load_images
 from posewire_models.training.center_targets import center_loss, center_targets
 from posewire_models.training.people import Person, Picture
@@ -60,11 +61,14 @@ def test_cut_people_are_neither_asked_for_nor_denied() -> None:
     assert all(len(canvas.boxes) + len(canvas.ignored) <= 1 for canvas in canvases)
 
 
-def test_letterboxing_keeps_the_aspect_ratio() -> None:
-    boxed, scale = letterboxed(image_with_a_rectangle(), (128, 128))
-    assert scale == pytest.approx(128 / 200)
+@pytest.mark.parametrize("side", [128, 512])
+def test_letterboxing_keeps_the_aspect_ratio_and_is_as_in_the_detector(side: int) -> None:
+    image = image_with_a_rectangle(width=200, height=200)
+    boxed, scale = letterboxed(image, (side, side))
+    assert scale == min(side / 200, LARGEST_SCALE)
+    assert letterbox([torch.from_numpy(image.pixels)], (side, side), LARGEST_SCALE)[1] == [(scale, scale)]
     np.testing.assert_allclose(boxed.boxes[0], white_box(boxed.pixels), atol=1)
-    assert (boxed.pixels[100:] == 114).all()
+    assert (boxed.pixels[round(200 * scale) + 1 :] == 114).all()
 
 
 def test_only_readable_pictures_that_tell_of_everybody_are_loaded(

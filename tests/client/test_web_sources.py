@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from posewire import SourceError, open_source
+from posewire.settings import Codec
 from posewire.sources import _pace, _reopened
 from posewire.sources._pace import Pace
 from tests.client.web_server import served
@@ -29,6 +30,13 @@ def copied(given: Path, path: Path, options: dict[str, str]) -> None:
             if packet.dts is not None:
                 packet.stream = stream
                 container.mux(packet)
+
+
+def make_unfinished(path: Path) -> None:
+    """Make an FLV as a camera gives it, which does not know how long it will be: 0. Its length is a double."""
+    finished = path.read_bytes()
+    length = finished.index(b"duration\0") + 9
+    path.write_bytes(finished[:length] + bytes(8) + finished[length + 8 :])
 
 
 @pytest.mark.parametrize(
@@ -50,9 +58,7 @@ def test_what_has_no_known_end_is_live(
     path = tmp_path / name.split("?")[0]
     copied(given, path, options)
     if live and path.suffix == ".flv":
-        begun = path.read_bytes()  # what a camera has not finished is 0 long: its length is a double
-        length = begun.index(b"duration\0") + 9
-        path.write_bytes(begun[:length] + bytes(8) + begun[length + 8 :])
+        make_unfinished(path)
     with served(tmp_path) as address:
         source = open_source(f"{address}/{name}", max_frames=FRAMES)
         times_s = [frame.time_s for frame in source]
@@ -61,6 +67,45 @@ def test_what_has_no_known_end_is_live(
     assert len(times_s) == FRAMES
     if not live:
         assert times_s == pytest.approx([number / 10 for number in range(FRAMES)], abs=0.001)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "h264"])
+def test_a_camera_that_announces_sound_and_has_none_is_opened_at_once(
+    codec: Codec, tmp_path: Path, make_video: MakeVideo
+) -> None:
+    path = tmp_path / "a.flv"
+    given = make_video(tmp_path / "given.mp4", frames=FRAMES, size=(320, 240), options=NO_B_FRAMES)
+    copied(given, path, {})
+    make_unfinished(path)
+    begun = bytearray(path.read_bytes())
+    begun[4] |= 4  # the header's flag of sound
+    assert len(begun) > 2048  # with less, FFmpeg does not know the format
+    path.write_bytes(begun)
+    asked: list[str] = []
+    with served(tmp_path, asked) as address:
+        source = open_source(f"{address}/a.flv?silent", codec=codec, max_frames=FRAMES - 2)
+        assert len(list(source)) == FRAMES - 2  # FFmpeg keeps the last one until it knows how long it lasts
+        source.close()
+    assert asked == ["/a.flv?silent"]
+
+
+def test_a_camera_whose_video_begins_after_its_sound(tmp_path: Path, make_video: MakeVideo) -> None:
+    copied(make_video(tmp_path / "given.mp4", frames=FRAMES, options=NO_B_FRAMES), tmp_path / "video.flv", {})
+    with av.open(str(tmp_path / "sound.flv"), "w") as container:
+        stream = container.add_stream("aac", rate=48000, layout="mono")
+        for number in range(100):
+            sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            sound.sample_rate, sound.pts = 48000, 1024 * number
+            container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    sound, video = (path.read_bytes() for path in (tmp_path / "sound.flv", tmp_path / "video.flv"))
+    header = 13
+    (tmp_path / "a.flv").write_bytes(sound[:4] + b"\x05" + sound[5:] + video[header:])
+    make_unfinished(tmp_path / "a.flv")
+    with served(tmp_path) as address:
+        source = open_source(f"{address}/a.flv?endless", max_frames=FRAMES)
+        assert len(list(source)) == FRAMES
+        source.close()
 
 
 def test_an_mp4_whose_index_cannot_be_reached(tmp_path: Path, make_video: MakeVideo) -> None:

@@ -31,17 +31,26 @@ class _Handler(SimpleHTTPRequestHandler):
         super().do_GET()
 
     def send_header(self, keyword: str, value: str) -> None:
-        if keyword == "Content-Length" and "?endless" in self.path:
+        if keyword == "Content-Length" and self._is_endless():
             keyword, value = "Transfer-Encoding", "chunked"
         super().send_header(keyword, value)
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
-        if "?endless" not in self.path:
+        if not self._is_endless():
             super().copyfile(source, outputfile)
             return
         while chunk := source.read(10_000):
             outputfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if "?silent" in self.path:
+            self.connection.settimeout(3)
+            try:
+                self.connection.recv(1)  # until the client goes away
+            except TimeoutError:
+                self._asked.append("still there after 3 s of silence")
         outputfile.write(b"0\r\n\r\n")
+
+    def _is_endless(self) -> bool:
+        return self.path.endswith(("?endless", "?silent"))
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -49,7 +58,10 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
-    """The address of a folder; `asked` gets the paths of all requests. With `?endless`, a file has no length."""
+    """The address of a folder; `asked` gets the paths of all requests.
+
+    With `?endless`, a file has no length; with `?silent`, nothing comes after it for 3 s, after which `asked` says so.
+    """
     handler = partial(_Handler, directory=str(folder), asked=[] if asked is None else asked)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -19,7 +19,7 @@ from posewire.os_errors import reason_of
 from posewire.sources._frames import steady_clock
 from posewire.sources._pace import Pace
 
-__all__ = ["FrameTimes", "VideoInput"]
+__all__ = ["FrameTimes", "NoVideoError", "VideoInput"]
 
 # A file is treated as cut off if its pictures end this much earlier than its header says.
 _SHORTFALL_FRACTION, _SHORTFALL_S = 0.05, 1.0
@@ -34,6 +34,10 @@ _GIVEN_UP_WITHIN_S = 1.0
 _PICTURES = ("mjpeg", "png", "tiff", "webp")
 # Formats whose address is that of a list of segments, often with renditions of several sizes.
 _SEGMENTED = ("hls", "dash")
+
+
+class NoVideoError(SourceError):
+    """FFmpeg found no video in a source."""
 
 
 class VideoInput:
@@ -51,6 +55,7 @@ class VideoInput:
         clock: Unix time, for the frames of a live input.
 
     Raises:
+        NoVideoError: it contains no video.
         SourceError: it cannot be opened, or contains no video that FFmpeg can decode.
     """
 
@@ -316,7 +321,7 @@ class FrameTimes:
 def _video_stream(container: Any, name: str) -> Any:
     videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
     if not videos:
-        raise SourceError(f"{name} holds no video; give a video file, a camera or a network stream")
+        raise NoVideoError(f"{name} holds no video; give a video file, a camera or a network stream")
     if videos[0].codec_context is None:
         raise SourceError(f"{name} holds a video that this build of FFmpeg cannot decode; convert it, e.g. to H.264")
     if container.format.name in _SEGMENTED:

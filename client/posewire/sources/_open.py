@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from posewire.os_errors import reason_of
 from posewire.results import Image
 from posewire.settings import PACKET_CODECS, PICTURE_CODECS, Codec, check_choice
 from posewire.sources._arrays import ArraySource
-from posewire.sources._container import VideoInput
+from posewire.sources._container import NoVideoError, VideoInput
 from posewire.sources._folder import FolderSource
 from posewire.sources._frames import Source, SourceFrame, is_source, missing_of_source, steady_clock
 from posewire.sources._packets import PacketSource, UnsendableError
@@ -36,6 +37,9 @@ _LIVE_URL = re.compile(r"(rtsps?|rtmps?|rtp|udp|srt|tcp)://", re.IGNORECASE)
 _TCP_FIRST = {"rtsp_transport": "tcp+udp", "rtsp_flags": "prefer_tcp"}
 # To measure the frame rate, FFmpeg would wait for 20 frames or 5 s, and then give all of these at once, as if new.
 _FEW_FRAMES = {"fpsprobesize": "3"}
+_FLV_URL = re.compile(r"rtmp\w*://|https?://[^?#]*\.flv([?#]|$)", re.IGNORECASE)
+# A live FLV announces sound even if it has none: FFmpeg would wait for it for 5 s or more, with the same effect.
+_BRIEF_LOOK = {"analyzeduration": "300000"}
 # Passwords may contain characters that end them for FFmpeg: if there may be one, everything up to the last @ is
 # removed, to be safe. A host with a dot, or in brackets, is not a user, and digits after it are its port.
 _CREDENTIALS = re.compile(
@@ -200,7 +204,11 @@ class _Location:
                 transport = {"rtsp_transport": "tcp"} if "rtsp_flags" in options else _TCP_FIRST
                 options = {**transport, **options}
             options = {**_FEW_FRAMES, **options}
-            return opened(address, name=name, live=live, options=options, timeout_s=timeout_s)
+            opened = partial(opened, address, name=name, live=live, timeout_s=timeout_s)
+            if _FLV_URL.match(address):
+                with contextlib.suppress(NoVideoError):  # perhaps it begins later
+                    return opened(options={**_BRIEF_LOOK, **options})
+            return opened(options=options)
         try:
             os.stat(address)  # not `exists`: from Python 3.14 on, it is false also for what may not be looked at
         except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from itertools import cycle
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,6 +76,31 @@ async def test_the_servers_words_are_not_lost_when_a_write_is_under_way(serve: A
     server = await serve(script)
     for _ in range(100):  # about one in thirty hits the moment
         assert "send boxes" in str(await refused(server.address))
+
+
+async def test_a_withdrawn_token_is_replaced_when_a_write_is_under_way(
+    serve: Any, scripts: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+
+    async def script(stream: Any) -> AsyncIterator[Any]:
+        if ("authorization", "Bearer new") in stream.context.invocation_metadata():
+            async for response in scripts.faithful(stream):
+                yield response
+            return
+        yield await stream.start()
+        incoming = stream.incoming()
+        for _ in range(2):
+            await anext(incoming)
+        file.write_text("new")
+        os.utime(file, (0, 0))  # it was written long ago, and is complete
+        await stream.context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token was withdrawn")
+
+    server = await serve(script)
+    for _ in range(100):  # about one in thirty hits the moment
+        file.write_text("old")
+        async with AsyncClient(server.address, token=file) as client, client.track(pictures(5)) as stream:
+            assert [result.frame for result in await collect(stream)] == [*range(5)]
 
 
 async def test_a_refusal_in_mid_stream_stays_a_refusal(serve: Any) -> None:

@@ -144,8 +144,9 @@ class TrackCall:
         try:
             response = await self._call.read()
         except grpc.aio.AioRpcError as error:
-            failure = error_from_status(self._status.error or error, self.address, "streaming")
-            if isinstance(failure, ServerRefused) and not self._was_token_replaced(error):
+            status = self._status.error or error
+            failure = error_from_status(status, self.address, "streaming")
+            if isinstance(failure, ServerRefused) and not self._was_token_replaced(status):
                 raise failure from error
             raise ConnectionLost(f"the stream {self.info.stream_id} broke: {failure}") from failure
         except asyncio.CancelledError:

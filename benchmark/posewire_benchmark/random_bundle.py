@@ -51,7 +51,7 @@ def write_random_bundle(bundle: str, folder: Path) -> Path:
     """
     folder.mkdir(parents=True)
     manifest = described_bundle(bundle)
-    stages = (*STAGES, "near_flow")
+    stages = (*STAGES, "cpu_detector", "near_flow")
     content = _plain(manifest) | {stage: _component(stage, getattr(manifest, stage), folder) for stage in stages}
     (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     return folder

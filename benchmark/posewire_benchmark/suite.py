@@ -55,26 +55,26 @@ CPU_SUITE = (
         "service-480p",
         "What the networks cost",
         "service",
-        f"service {_SMALL} --detector bundle --frames 60 --rounds 1 --memory-frames 0",
+        f"service {_SMALL} --detector auto --frames 60 --rounds 1 --memory-frames 0",
     ),
-    Step("camera", "One camera", "load", f"load {_SMALL} --detector bundle --fps 25"),
+    Step("camera", "One camera", "load", f"load {_SMALL} --detector auto --fps 25"),
     Step(
         "camera-stretched",
         "One camera, whose detector may rest every other frame",
         "load",
-        f"load {_SMALL} --detector bundle --fps 25 --max-detect-every 2",
+        f"load {_SMALL} --detector auto --fps 25 --max-detect-every 2",
     ),
     Step(
         "capacity",
         "How many cameras",
         "capacity",
-        f"load {_SMALL} --detector bundle --fps 5 --seconds 5 --warm-up 1.5 --find-max --latency-bound-ms 200",
+        f"load {_SMALL} --detector auto --fps 5 --seconds 5 --warm-up 1.5 --find-max --latency-bound-ms 200",
     ),
     Step(
         "scaling",
         "Many cameras against one",
         "scaling",
-        f"load {_SMALL} --detector bundle --streams 8 --fps 60 --seconds 6 --warm-up 2 --rounds 2 --scaling",
+        f"load {_SMALL} --detector auto --streams 8 --fps 60 --seconds 6 --warm-up 2 --rounds 2 --scaling",
     ),
     Step(
         "bare",
@@ -82,7 +82,7 @@ CPU_SUITE = (
         "capacity",
         f"load {_SMALL} --without-networks --fps 25 --seconds 5 --warm-up 1.5 --find-max --latency-bound-ms 100",
     ),
-    Step("overload", "Twice the load", "overload", f"load {_SMALL} --detector bundle --fps 20 --warm-up 2 --overload"),
+    Step("overload", "Twice the load", "overload", f"load {_SMALL} --detector auto --fps 20 --warm-up 2 --overload"),
     *(
         Step(f"hostile-{kind}", f"Beside a hostile client: {kind}", "hostile", f"load {_HOSTILE} --hostile {kind}")
         for kind in ("garbage", "flood", "stall", "reconnect")

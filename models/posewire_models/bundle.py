@@ -69,7 +69,8 @@ def load_bundle(
     Args:
         name_or_path: a bundle that comes with the package, or a bundle's folder.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        detector: `bundle`, `onnx:PATH`, `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
+        detector: `auto` (the bundle's for the device), `bundle` (its `detector`, on a CPU too), `onnx:PATH`,
+            `torchvision:NAME[:WEIGHTS]`, `published:NAME` or `none`.
         flow: `auto` (the bundle's for the device), `bundle` (its `flow` alone, on a CPU too), `dis[:PRESET]`,
             `flownet2-s:PATH`, `published:NAME` or `none`.
         runtime: what runs our networks, see `posewire_models.specs.RUNTIMES`.

@@ -42,7 +42,7 @@ class Exported:
     """An exported network.
 
     Attributes:
-        stage: `detector`, `flow`, `pose` or `near_flow`.
+        stage: `detector`, `flow`, `pose`, `cpu_detector` or `near_flow`.
         path: the file.
         difference: the largest difference of its outputs, relative to the outputs' largest value (at least 1).
         compared: how many numbers were compared.
@@ -86,7 +86,7 @@ def export_bundle(name_or_path: str | Path, folder: Path, store: Store | None = 
 
 
 def _with_networks(manifest: Manifest) -> list[tuple[str, Component]]:
-    components = [(stage, getattr(manifest, stage)) for stage in (*STAGES, "near_flow")]
+    components = [(stage, getattr(manifest, stage)) for stage in (*STAGES, "cpu_detector", "near_flow")]
     return [(stage, component) for stage, component in components if component and component.architecture != "dis"]
 
 

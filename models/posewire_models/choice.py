@@ -109,13 +109,15 @@ def choose_networks(
 
     chosen_detector: ChosenDetector
     match detector_spec:
-        case Own() | Published():
+        case Auto() | Own() | Published():
             if manifest.detector is None:
                 raise BundleError(
                     f"bundle {manifest.name!r} has no detector; give the boxes yourself (detector none), or name a "
                     "detector: --detector onnx:PATH"
                 )
             chosen_detector = part(manifest.detector)
+            if isinstance(detector_spec, Auto) and manifest.cpu_detector is not None and where.type == "cpu":
+                chosen_detector = part(manifest.cpu_detector)
         case TorchvisionModel(name):
             chosen_detector = TorchvisionFile(name, default_weights(name, store))
         case OnnxFile() | TorchvisionFile() | Nothing():

@@ -1,7 +1,7 @@
 """The manifest of a bundle: its networks, with their weights, settings, joints and licences.
 
-`manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector`, `flow` and `near_flow` are
-objects with the fields of `Component`. All of these but `pose` may be null or absent.
+`manifest.json` holds one object with the fields of `Manifest`, where `pose`, `detector`, `cpu_detector`, `flow` and
+`near_flow` are objects with the fields of `Component`. All of these but `pose` may be null or absent.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ class Manifest:
         joint_set: name of the joints that the pose network finds, see `posewire.joints`.
         pose: the pose network.
         detector: None: callers give boxes, or name a detector.
+        cpu_detector: replaces `detector` on a CPU, for which that is too slow, unless `detector` is asked for; None:
+            `detector` is always used.
         flow: None: callers name a flow estimator.
         near_flow: on a CPU it replaces `flow` for frames close together in time, where it is good enough and faster,
             see `FlowByGap`; None: `flow` is always used.
@@ -112,6 +114,7 @@ class Manifest:
     joint_set: str
     pose: Component
     detector: Component | None = None
+    cpu_detector: Component | None = None
     flow: Component | None = None
     near_flow: Component | None = None
 
@@ -120,10 +123,13 @@ class Manifest:
             raise ValueError(f"name {self.name!r} must be one line of text, and not empty")
         if not 0 <= self.version <= _MOST_VERSION:
             raise ValueError(f"version {self.version} must be in 0..{_MOST_VERSION}; begin with 1")
-        if self.near_flow is not None and self.near_flow.published:
-            raise ValueError(
-                "near_flow: published weights are for pose, detector and flow alone; name an architecture: dis, say"
-            )
+        if self.cpu_detector is not None and self.detector is None:
+            raise ValueError("cpu_detector replaces detector, and there is none; name it detector, which may be alone")
+        for name, component in (("cpu_detector", self.cpu_detector), ("near_flow", self.near_flow)):
+            if component is not None and component.published:
+                raise ValueError(
+                    f"{name}: published weights are for pose, detector and flow alone; name an architecture"
+                )
         joint_set(self.joint_set)
 
 

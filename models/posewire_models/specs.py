@@ -43,7 +43,7 @@ TENSORRT_VARIABLE = "POSEWIRE_TENSORRT"
 """Environment variable that, set to 1, has ONNX detectors run on TensorRT."""
 DEVICE = re.compile(r"auto|cpu|cuda(?::([0-9]+))?")
 """How a device may be named."""
-DETECTOR_SPECS = "bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME, none"
+DETECTOR_SPECS = "auto, bundle, onnx:PATH, torchvision:NAME[:WEIGHTS], published:NAME, none"
 """How a detector may be named."""
 FLOW_SPECS = "auto, bundle, dis[:PRESET], flownet2-s:PATH, published:NAME, none"
 """How a flow estimator may be named."""
@@ -118,7 +118,7 @@ class Dis:
     preset: str = DIS_PRESETS[0]
 
 
-DetectorSpec = Own | Published | OnnxFile | TorchvisionModel | TorchvisionFile | Nothing
+DetectorSpec = Auto | Own | Published | OnnxFile | TorchvisionModel | TorchvisionFile | Nothing
 """Which detector."""
 FlowSpec = Auto | Own | Published | Dis | FlowNetFile | Nothing
 """Which flow estimator."""
@@ -128,6 +128,8 @@ def parse_detector_spec(spec: str) -> DetectorSpec:
     """Parse `spec`; raises `ValueError` that lists what exists."""
     kind, _, rest = spec.partition(":")
     match kind, rest:
+        case "auto", "":
+            return Auto()
         case "bundle", "":
             return Own()
         case "none", "":

@@ -193,7 +193,8 @@ class ServerConfig:
         host: address to listen on; the default is reachable from this machine only.
         port: port to listen on; 0: any free one.
         bundle: name or folder of the bundle of networks.
-        detector: `auto` (the bundle's own if it has one, else none), or a detector specification, e.g. `onnx:PATH`.
+        detector: `auto` (the bundle's for the device if it has one, else none), or a detector specification, e.g.
+            `bundle` or `onnx:PATH`.
         flow: `auto` (the bundle's own, for the device), or a flow specification, e.g. `dis`.
         device: `auto`, `cpu`, `cuda`, `cuda:N`.
         runtime: what runs the networks: torch, openvino (on a CPU), cuda-graphs (on a GPU), or auto: cuda-graphs on a
@@ -271,8 +272,7 @@ class ServerConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; use {', '.join(known)}")
         if not DEVICE.fullmatch(self.device):
             raise ValueError(f"device is {self.device!r}; use auto, cpu, cuda or cuda:N")
-        if self.detector != "auto":
-            parse_detector_spec(self.detector)
+        parse_detector_spec(self.detector)
         parse_flow_spec(self.flow)
         if not (self.is_local or self.security.tls or self.security.tokens or self.security.insecure):
             raise ValueError(

@@ -11,7 +11,7 @@ import torch
 
 from posewire_benchmark.random_bundle import described_bundle, write_random_bundle
 from posewire_benchmark.roofline.measure import RooflineOptions, measure_roofline, roofline_point
-from posewire_benchmark.roofline.networks import torchvision_component
+from posewire_benchmark.roofline.networks import bundle_networks, torchvision_component
 from posewire_benchmark.roofline.peaks import Peaks, Workload, measure_peaks
 from posewire_benchmark.roofline.runtimes import RuntimeOptions, compare_runtimes
 from posewire_benchmark.roofline.timing import times_s
@@ -205,6 +205,18 @@ def test_a_bundle_of_random_weights_can_be_loaded(small_bundle: str, tmp_path: P
     assert not loaded.manifest.pose.trained
     assert loaded.manifest.near_flow is not None
     assert loaded.manifest.near_flow.settings == {"preset": "fast"}
+
+
+@pytest.mark.parametrize(("device", "size"), [("cpu", [288, 512]), ("cuda", [384, 640])])
+def test_the_detector_is_the_one_for_the_device(device: str, size: list[int]) -> None:
+    detector = next(each for each in bundle_networks("nano", torch.device(device))[0] if each.stage == "detector")
+    assert list(detector.component.network["input_size"]) == size
+
+
+def test_a_bundle_of_random_weights_has_its_detector_for_a_cpu(tmp_path: Path) -> None:
+    manifest = json.loads((write_random_bundle("nano", tmp_path / "random") / "manifest.json").read_bytes())
+    sizes = [manifest[stage]["network"]["input_size"] for stage in ("detector", "cpu_detector")]
+    assert sizes == [[384, 640], [288, 512]]
 
 
 def test_published_architectures_are_known_without_their_weights() -> None:

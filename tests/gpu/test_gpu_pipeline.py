@@ -39,7 +39,7 @@ async def _track(pipeline: Pipeline, streams: Sequence[Sequence[Frame]]) -> list
 
 async def _with_pipeline(use: Callable[[Pipeline], Awaitable[Result]], device: str) -> Result:
     """What `use` makes of the nano bundle on `device`. No plug-in for asynchronous tests is needed where a GPU is."""
-    config = ServerConfig(device=device, runtime="torch" if device == "cpu" else "auto")
+    config = ServerConfig(device=device, detector="bundle", runtime="torch" if device == "cpu" else "auto")
     pipeline = Pipeline(load_networks(config), config.batching)
     try:
         return await use(pipeline)

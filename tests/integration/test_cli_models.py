@@ -111,17 +111,18 @@ def test_a_bundle_is_verified_with_its_own_weights(tmp_path: Path) -> None:
     assert run("verify", "nano", "nano").stderr.count("flow") == 1
 
 
-def test_the_flow_between_close_frames_is_verified_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["near_flow", "cpu_detector"])
+def test_what_runs_on_a_cpu_alone_is_verified_too(stage: str, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(find_bundle("nano"), folder)
     manifest = json.loads((folder / "manifest.json").read_bytes())
     flow = manifest["flow"]
-    manifest["near_flow"] = flow | {"weights": flow["weights"] | {"file": "near.safetensors"}}
+    manifest[stage] = flow | {"weights": flow["weights"] | {"file": "another.safetensors"}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "near.safetensors").write_bytes(b"damaged")
+    (folder / "another.safetensors").write_bytes(b"damaged")
     result = run("verify", str(folder))
     assert result.exit_code == 1
-    assert "near.safetensors: DAMAGED: SHA-256 is" in result.stderr
+    assert "another.safetensors: DAMAGED: SHA-256 is" in result.stderr
 
 
 def test_weights_that_are_gone_are_found(mirror: Web) -> None:

@@ -82,6 +82,7 @@ def write_small_bundle(folder: Path) -> Path:
             "network": {**settings, "width": 0.25, "deconv_filters": [16, 16, 16]},
             "weights": {"file": path.name, "sha256": file_digest(path)},
         }
+    manifest["cpu_detector"] = manifest["detector"]
     settings = {"width": 1 / 64, "input_size": [64, 64]}
     save_file(FlowNetS(FlowNetSConfig(width=1 / 64, input_size=(64, 64))).state_dict(), folder / "near.safetensors")
     manifest["near_flow"] = {

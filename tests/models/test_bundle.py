@@ -249,6 +249,11 @@ def test_an_unknown_bundle_is_answered_with_the_known_ones() -> None:
             r"settings: DIS width 10+ must be in 96",
         ),
         ({"near_flow": {"published": ["mmflow-flownets"]}}, "near_flow: published weights are for .* and flow alone"),
+        ({"cpu_detector": {"architecture": "yolox"}}, "cpu_detector replaces detector, and there is none"),
+        (
+            {"detector": {"architecture": "yolox"}, "cpu_detector": {"published": ["torchvision-ssdlite320"]}},
+            "cpu_detector: published weights are for",
+        ),
     ],
 )
 def test_faults_of_a_manifest_are_told_with_their_place(change: dict[str, Any], message: str, tmp_path: Path) -> None:

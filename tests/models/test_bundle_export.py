@@ -35,13 +35,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_networks_of_a_bundle_are_written_and_compared(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     written = list(export_bundle(bundle, out))
-    assert [item.stage for item in written] == ["detector", "pose", "near_flow"]
+    assert [item.stage for item in written] == ["detector", "pose", "cpu_detector", "near_flow"]
     for item in written:
         assert item.path == out / f"{item.stage}.onnx"
         assert 0 <= item.difference < 1e-4
         assert item.compared > 500
         onnxruntime.InferenceSession(item.path, providers=["CPUExecutionProvider"])
-    assert len(list(out.iterdir())) == 3
+    assert len(list(out.iterdir())) == 4
 
 
 def test_what_differs_does_not_get_its_name(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,12 @@ def architecture(part: object) -> str:
     return part.component.architecture
 
 
+def input_size(part: object) -> list[int]:
+    assert architecture(part) == "yolox"
+    assert isinstance(part, Part)
+    return list(part.component.network["input_size"])
+
+
 @pytest.mark.parametrize(
     ("flow", "stage"),
     [("auto", FlowByGap), ("bundle", FlowNetFlow), ("dis", DisFlow), ("dis:medium", DisFlow), ("none", StillFlow)],
@@ -49,9 +55,18 @@ def test_flow_on_a_cpu(flow: str, stage: type) -> None:
     assert isinstance(load_bundle("nano", device="cpu", detector="none", flow=flow, runtime="torch").flow, stage)
 
 
-def test_on_a_gpu_the_network_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_network_does_all_and_the_detector_sees_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert architecture(choose_networks("nano", device="cuda", precision="float32").flow) == "flownet_s"
+    choice = choose_networks("nano", device="cuda", detector="auto", precision="float32")
+    assert architecture(choice.flow) == "flownet_s"
+    assert input_size(choice.detector) == [384, 640]
+
+
+def test_on_a_cpu_the_detector_may_be_a_faster_one() -> None:
+    assert input_size(choose_networks("nano", device="cpu", detector="auto").detector) == [288, 512]
+    found = load_bundle("nano", device="cpu", detector="auto", flow="none", runtime="torch").detector
+    assert isinstance(found, LetterboxedDetector)
+    assert found._config.input_size == (288, 512)
 
 
 class WholePicture(nn.Module):
@@ -69,7 +84,7 @@ def test_detectors(tmp_path: Path) -> None:
         choice = choose_networks("nano", device="cpu", detector=detector)
         match detector:
             case "bundle":
-                assert architecture(choice.detector) == "yolox"
+                assert input_size(choice.detector) == [384, 640]
             case "none":
                 assert choice.detector == Nothing()
             case _:

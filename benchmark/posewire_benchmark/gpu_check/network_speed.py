@@ -46,7 +46,7 @@ def measure_networks(device: torch.device, point_s: float, say: Say) -> dict[str
     points: list[dict[str, Any]] = []
     for precision in precisions:
         for network in (
-            each for bundle in ("nano", *([_PAPER] if on_gpu else [])) for each in bundle_networks(bundle)[0]
+            each for bundle in ("nano", *([_PAPER] if on_gpu else [])) for each in bundle_networks(bundle, device)[0]
         ):
             for runtime in ("torch", "cuda-graphs") if on_gpu else ("torch",):
                 if time.perf_counter() > until:

@@ -147,7 +147,7 @@ def measure_roofline(options: RooflineOptions) -> Roofline:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = select_device(options.device)
-    networks, remarks = bundle_networks(options.bundle)
+    networks, remarks = bundle_networks(options.bundle, device)
     points: list[RooflinePoint] = []
     costs: dict[str, NetworkCost] = {}
     peaks: dict[str, Peaks] = {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import torch
+
 from posewire_benchmark.random_bundle import described_bundle, random_network
 from posewire_models.architectures import NETWORKS, TORCHVISION, build_network
 from posewire_models.bundle import find_bundle, weights_folder
@@ -47,8 +49,8 @@ class BundleNetwork:
         return build_network(self.component, folder, self.stage)
 
 
-def bundle_networks(bundle: str) -> tuple[list[BundleNetwork], list[str]]:
-    """Our networks in a bundle, and descriptions of its other parts, which are not our networks.
+def bundle_networks(bundle: str, device: torch.device) -> tuple[list[BundleNetwork], list[str]]:
+    """Our networks in a bundle that run on a device, and descriptions of its other parts, which are not our networks.
 
     Raises:
         BundleError, UnknownFileError: see `described_bundle`.
@@ -57,6 +59,8 @@ def bundle_networks(bundle: str) -> tuple[list[BundleNetwork], list[str]]:
     found, others = [], []
     for stage in STAGES:
         component: Component | None = getattr(manifest, stage)
+        if stage == "detector" and device.type == "cpu":
+            component = manifest.cpu_detector or component
         if component is None:
             continue
         if component.architecture in NETWORKS:

@@ -122,7 +122,7 @@ def compare_runtimes(options: RuntimeOptions) -> RuntimeTable:
     load = load_average()
     if options.threads:
         torch.set_num_threads(options.threads)
-    networks, remarks = bundle_networks(options.bundle)
+    networks, remarks = bundle_networks(options.bundle, torch.device("cpu"))
     if not openvino_is_installed():
         remarks.append("OpenVINO is not installed: pip install 'posewire[openvino]'")
     with torch.inference_mode():

@@ -211,8 +211,9 @@ def poses(
         from posewire.cli.poses import PosesJob, run_poses
         from posewire.cli.private_server import ServerChoice
 
-        if server is None and flip_test is None:
-            flip_test = True  # accuracy matters more than speed
+        if server is None:  # accuracy matters more than speed
+            flip_test = True if flip_test is None else flip_test
+            detector = "bundle" if detector is None and boxes is None else detector
         # Single pictures need no flow, so a private server runs without it.
         flow = "none" if server is None else None
         choice = ServerChoice(server, bundle, detector, flow, flip_test)

@@ -72,7 +72,7 @@ DetectorFlag: TypeAlias = Annotated[
     typer.Option(
         "--detector",
         metavar="SPEC",
-        help="Detector to use instead of the bundle's: onnx:PATH, torchvision:NAME, published:NAME or none.",
+        help="Detector instead of the automatic choice: bundle, onnx:PATH, torchvision:NAME, published:NAME or none.",
     ),
 ]
 FlowFlag: TypeAlias = Annotated[

@@ -266,6 +266,9 @@ def _measure(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     }
     if has_detector:
         figures["detector"] = detector_figures(bundle.detector, **pictures)
+    if bundle.manifest.cpu_detector is not None:
+        on_cpu = load_bundle(arguments.bundle, device="cpu", detector="auto", flow="none")
+        figures["detector on a CPU"] = detector_figures(on_cpu.detector, **pictures)
     for name, divisor in (("flow", 1.0), ("flow at a third of the rate", 3.0)):
         scenes = render_pairs(
             tuple(arguments.flow_size),

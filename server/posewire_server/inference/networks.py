@@ -71,9 +71,7 @@ def load_networks(config: ServerConfig) -> Networks:
     torch.set_num_threads(config.threads or min(torch.get_num_threads(), cores))
     cv2.setNumThreads(config.threads or min(cv2.getNumThreads(), cores))
     manifest = read_manifest(find_bundle(config.bundle))
-    detector = config.detector
-    if detector == "auto":
-        detector = "bundle" if manifest.detector is not None else "none"
+    detector = "none" if config.detector == "auto" and manifest.detector is None else config.detector
     try:
         bundle = load_bundle(
             config.bundle,

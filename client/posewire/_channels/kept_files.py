@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -44,7 +45,8 @@ class KeptFiles(Generic[Contents]):
             InvalidSettings: of `read`.
         """
         if self._contents is None:
-            self._changes = FileChanges(self._files if all(file.is_file() for file in self._files) else ())
+            # Not `Path.is_file`, which before Python 3.14 raises an error of its own for some files that `read` names.
+            self._changes = FileChanges(self._files if all(map(os.path.isfile, self._files)) else ())
             self._contents = self._read()
         elif self._changes.happened():
             try:

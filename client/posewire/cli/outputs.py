@@ -1,9 +1,13 @@
-"""Checks of the files and folders that a command will write, before any work."""
+"""Checks of the files and folders that a command will write, before any work.
+
+They ask `os.path`, not `pathlib`, whose tests of what a path is raise errors of their own before Python 3.14.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -61,7 +65,7 @@ def check_folder(path: Path) -> None:
     Raises:
         CommandError: it cannot.
     """
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    there = next(folder for folder in (path, *path.absolute().parents) if os.path.exists(folder))
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
@@ -88,13 +92,13 @@ def _not_writable(path: Path, error: OSError) -> CommandError:
 
 def is_special(path: str | Path) -> bool:
     """Whether it is a pipe or device, which is not overwritten as a file would be."""
-    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _check_output(flag: str, path: Path) -> None:
     if path == Path("-"):
         raise UsageError(f"{flag} - would be standard output, but this is written whole at the end; give a file name")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise CommandError(f"{path} cannot be written: it is a folder; name a file")
     check_folder_of(path)
     AtomicPath(path).discard()
@@ -104,20 +108,26 @@ def check_folder_of(path: Path) -> None:
     """Check that the folder of a file that is to be written exists.
 
     Raises:
-        CommandError: it does not.
+        CommandError: it does not, or access to it is denied.
     """
     # A link may point to a file that does not exist yet.
-    folder = Path(os.path.realpath(path)).parent if path.is_symlink() else path.parent
-    if not folder.is_dir():
+    folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {reason_of(error)}") from error
+    if not is_folder:
         raise CommandError(f"{path} cannot be written: the folder {folder} does not exist; make it first")
 
 
 def _read_from(source: str | Path, path: Path) -> Path | None:
     """The file of a source that `path` would overwrite: the source itself, or a picture in its folder."""
     file = Path(str(source).removeprefix("file://"))
-    if not file.is_dir():
+    if not os.path.isdir(file):
         return file if _same_file(file, path) else None
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     from posewire.sources import PICTURE_SUFFIXES
 

@@ -9,6 +9,7 @@ import os
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,17 @@ async def test_a_file_that_is_no_certificate_or_key_is_named(
     with pytest.raises(InvalidSettings, match=words) as caught:
         await AsyncClient(tls=TlsSettings(**files)).__aenter__()
     assert str(files[given]) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [lambda file: {"token": file}, lambda file: {"tls": TlsSettings(ca=file)}], ids=["token", "ca"]
+)
+async def test_a_file_that_cannot_be_looked_at_is_named(
+    arguments: Callable[[Path], dict[str, Any]], tmp_path: Path
+) -> None:
+    """For root, a name that is too long stands in for a file without permission."""
+    with pytest.raises(InvalidSettings, match="aaa cannot be read: File name too long"):
+        await AsyncClient(**arguments(tmp_path / ("a" * 300))).server_info()
 
 
 @pytest.mark.parametrize(

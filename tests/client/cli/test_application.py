@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -173,6 +174,7 @@ def test_a_file_that_is_no_video_is_said_early(tmp_path: Path) -> None:
     assert "notes.mp4" in result.stderr
 
 
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra `eval`")
 @pytest.mark.parametrize("command", [["tune"], ["ablate", "--synthetic"]])
 def test_a_folder_that_cannot_be_made_is_said_before_the_work(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -232,7 +234,11 @@ def test_recordings_say_how_to_install_what_they_need(command: tuple[str, ...]) 
     ("error", "command"),
     [
         # As torchvision beside a torch of another build.
-        (RuntimeError("operator torchvision::nms does not exist"), ("models", "export", "nano", "--onnx", "out")),
+        pytest.param(
+            RuntimeError("operator torchvision::nms does not exist"),
+            ("models", "export", "nano", "--onnx", "out"),
+            marks=pytest.mark.skipif(find_spec("onnxruntime") is None, reason="needs the extra `server`"),
+        ),
         (ImportError("libgomp.so.1: cannot open shared object file"), ("models", "convert", "x.pth")),
         (ImportError("libgomp.so.1: cannot open shared object file"), ("replay", "x.pwrec")),
     ],

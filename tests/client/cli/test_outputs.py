@@ -58,6 +58,15 @@ def test_a_file_that_cannot_be_made_is_found_out_before_the_work(
         check_outputs({"--out": tmp_path / "out.json"})
 
 
+def test_a_folder_that_cannot_be_looked_at_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    """For root, a name that is too long stands in for a folder without permission: both fail with another error."""
+    folder = tmp_path / ("a" * 300)
+    with pytest.raises(CommandError, match=r"out.json cannot be written: File name too long"):
+        check_outputs({"--out": folder / "out.json"}, [folder / "walk.mp4"])
+    with pytest.raises(CommandError, match=r"cannot be made or written to: File name too long"):
+        make_folder(folder / "b")
+
+
 @pytest.mark.usefixtures("_read_only")
 def test_a_folder_that_is_there_may_be_closed_to_us(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"cannot be made or written to: Permission denied"):

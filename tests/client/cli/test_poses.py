@@ -18,9 +18,10 @@ from tests.server.stand_ins import jpeg, picture, png
 @pytest.mark.parametrize(
     ("flags", "choice"),
     [
-        ([], ServerChoice(flow="none", flip_test=True)),
-        (["--flip-test"], ServerChoice(flow="none", flip_test=True)),
-        (["--no-flip-test"], ServerChoice(flow="none", flip_test=False)),
+        ([], ServerChoice(detector="bundle", flow="none", flip_test=True)),
+        (["--flip-test"], ServerChoice(detector="bundle", flow="none", flip_test=True)),
+        (["--no-flip-test"], ServerChoice(detector="bundle", flow="none", flip_test=False)),
+        (["--detector", "auto"], ServerChoice(detector="auto", flow="none", flip_test=True)),
         (["--server", "here:1"], ServerChoice("here:1")),
     ],
 )

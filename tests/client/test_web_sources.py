@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +107,32 @@ def test_a_camera_whose_video_begins_after_its_sound(tmp_path: Path, make_video:
         source = open_source(f"{address}/a.flv?endless", max_frames=FRAMES)
         assert len(list(source)) == FRAMES
         source.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kept", "words"),
+    [
+        ("a.mkv", {}, 1.0, ""),
+        ("a.mkv", {}, 0.6, r"ends after 0\.\d s of 3\.0 s; is the file cut off"),
+        ("a.mp4", {"movflags": "faststart"}, 1.0, ""),
+        ("a.mp4", {"movflags": "faststart"}, 0.98, r"is cut off: by its index, \d+ bytes"),
+        ("a.ts", {}, 1.0, "stopped after 30 frames; is the camera still connected"),
+    ],
+)
+def test_a_server_that_only_closes_the_connection_at_the_end(
+    name: str, options: dict[str, str], kept: float, words: str, tmp_path: Path, make_video: MakeVideo
+) -> None:
+    path = tmp_path / name
+    copied(make_video(tmp_path / "given.mp4", frames=2 * FRAMES, options=NO_B_FRAMES), path, options)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    times_s: list[float] = []
+    with served(tmp_path) as address:
+        source = open_source(f"{address}/{name}?closed")
+        with pytest.raises(SourceError, match=words) if words else contextlib.nullcontext():
+            times_s.extend(frame.time_s for frame in source)
+        source.close()
+    if not words:
+        assert times_s == pytest.approx([number / 10 for number in range(2 * FRAMES)], abs=0.001)
 
 
 def test_an_mp4_whose_index_cannot_be_reached(tmp_path: Path, make_video: MakeVideo) -> None:

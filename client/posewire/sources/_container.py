@@ -98,8 +98,10 @@ class VideoInput:
         self._pace = Pace(timeout_s) if self.live and self._is_segmented and timeout_s is not None else None
         self.silence_s = timeout_s if self.live else None
         self._gave_frame = False
+        self._hung_up = False
         self._given_back: list[Any] = []
         self._ends_s: dict[int, float] = {}  # by stream index: the end of its packets so far, in the file's time
+        self._end_byte = 0  # of the packets so far
         # Frame threading is faster, but delays as many frames as there are threads.
         self.stream.thread_type = "SLICE" if self.live else "AUTO"
 
@@ -227,6 +229,11 @@ class VideoInput:
             try:
                 packet = next(demuxed, None)
             except (FFmpegError, OSError) as error:
+                if self._is_hung_up(error):
+                    self._hung_up = True
+                    packet = av.Packet()  # flushes the decoder, as at any other end
+                    packet.stream, packet.time_base = self.stream, self.stream.time_base
+                    return packet
                 reason = _reason(error, self._timeout_s)
                 if self._lacks_index(error):
                     reason = (
@@ -247,23 +254,33 @@ class VideoInput:
         # Without a length in its header, an FLV is 0 long, and an MP4 as long as the first fragments.
         return length == 0 or (kind.startswith("mov,") and not self.stream.frames)
 
+    def _is_hung_up(self, error: Exception) -> bool:
+        """Whether this only means that the server has closed the connection, which may be the end of the video.
+
+        Over HTTP, FFmpeg says so of everything without a length.
+        """
+        without_length = self.live or self.container.size <= 0
+        return "://" in self._address and bool(self._ends_s) and without_length and _is_io_error(error)
+
     def _lacks_index(self, error: Exception) -> bool:
         """Whether this may be why nothing could be read of an MP4 at an address."""
         is_mp4 = self.container.format.name.startswith("mov,")
-        return is_mp4 and "://" in self._address and not self._ends_s and getattr(error, "errno", 0) == errno.EIO
+        return is_mp4 and "://" in self._address and not self._ends_s and _is_io_error(error)
 
     def _note_end(self, packet: Any) -> None:
         if packet.pts is not None:
             end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             self._ends_s[packet.stream_index] = max(end_s, self._ends_s.get(packet.stream_index, end_s))
+        if packet.stream.index == self.stream.index and packet.pos is not None:
+            self._end_byte = max(self._end_byte, packet.pos + packet.size)
 
     def _missing_bytes(self) -> int:
         """By how much an MP4 file is shorter than its index says."""
         file = Path(self._address.removeprefix("file:"))
-        if not self.container.format.name.startswith("mov,") or not file.is_file():
+        if not self.container.format.name.startswith("mov,") or not (self._hung_up or file.is_file()):
             return 0
         end = max((packet.pos + packet.size for packet in self.stream.index_entries), default=0)
-        return max(0, end - file.stat().st_size)
+        return max(0, end - (self._end_byte if self._hung_up else file.stat().st_size))
 
     def _extent(self, last_time_s: float) -> tuple[float, float]:
         """The length of the video according to the header, and how far its packets reached, in seconds.
@@ -341,9 +358,13 @@ def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0, op
         return "this build of FFmpeg has no such protocol; let the camera or a relay give rtsp:// or http://"
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):  # of RTSP too
         return f"{reason_of(error)}; check the user name and password in the address"
-    is_unknown = "://" in opened and getattr(error, "errno", 0) == errno.EIO
+    is_unknown = "://" in opened and _is_io_error(error)
     guess = ", perhaps an unknown host name" if is_unknown else ""
     return f"{reason_of(error)}{guess}; check the address and that the source is there"
+
+
+def _is_io_error(error: Exception) -> bool:
+    return getattr(error, "errno", 0) == errno.EIO
 
 
 def _nothing_came(timeout_s: float | None) -> str:

@@ -62,8 +62,8 @@ class _Handler(SimpleHTTPRequestHandler):
 def served(folder: Path, asked: list[str] | None = None) -> Iterator[str]:
     """The address of a folder; `asked` gets the paths of all requests.
 
-    Instead of a length, a file has its end marked with `?endless`; with `?closed` only the closing connection shows it; and
-    with `?silent` nothing comes after it for 3 s, after which `asked` says so.
+    Instead of a length, a file has its end marked with `?endless`; with `?closed` only the closing connection shows it;
+    and with `?silent` nothing comes after it for 3 s, after which `asked` says so.
     """
     handler = partial(_Handler, directory=str(folder), asked=[] if asked is None else asked)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

@@ -101,7 +101,7 @@ def load_networks(config: ServerConfig) -> Networks:
         joint_set=bundle.joint_set,
         names=ModelNames(
             bundle=bundle.manifest.name,
-            detector="" if detector == "none" else _name(detector, bundle.manifest.detector),
+            detector="" if detector == "none" else _detector_name(detector, bundle),
             flow=_flow_name(config.flow, bundle),
             pose=bundle.manifest.pose.architecture,
             bundle_version=bundle.manifest.version,
@@ -122,6 +122,12 @@ def _name(specification: str, component: Component | None) -> str:
     if specification in ("auto", "bundle"):
         return component.architecture if component is not None else ""
     return spec_name(specification)
+
+
+def _detector_name(specification: str, bundle: LoadedBundle) -> str:
+    """Of a bundle's two detectors, that for CPUs is told from the other, which finds more."""
+    name, own = _name(specification, bundle.own_detector), bundle.own_detector
+    return f"{name} for CPUs" if own is not None and own is bundle.manifest.cpu_detector else name
 
 
 def _flow_name(specification: str, bundle: LoadedBundle) -> str:

@@ -86,6 +86,13 @@ def test_the_detector_finds_as_many_people_as_the_limits_allow() -> None:
     assert networks.detector._settings.max_people == 300
 
 
+@pytest.mark.parametrize(("detector", "name"), [("auto", "yolox for CPUs"), ("bundle", "yolox")])
+def test_the_detector_for_cpus_has_a_name_of_its_own(detector: str, name: str) -> None:
+    """A stream that was recorded with the other one finds other people."""
+    config = ServerConfig(device="cpu", detector=detector, flow="none", runtime="torch")
+    assert load_networks(config).names.detector == name
+
+
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     before = torch.get_num_threads(), cv2.getNumThreads()

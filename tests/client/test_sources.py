@@ -810,6 +810,8 @@ def test_a_protocol_that_ffmpeg_lacks_is_named_as_the_reason() -> None:
 def test_a_host_that_nobody_knows_is_suspected() -> None:
     with pytest.raises(SourceError, match="Input/output error, perhaps an unknown host name; check the address"):
         open_source("rtsp://camera..local/1")  # no name server is asked for such a name
+    with pytest.raises(SourceError, match="an unknown host name or, with tls_verify=1, a certificate that is not trus"):
+        open_source("https://camera..local/1")
     if Path("/proc/self/mem").exists():  # nothing can be read at its beginning
         with pytest.raises(SourceError, match="Input/output error; check"):
             open_source("/proc/self/mem", live=True)

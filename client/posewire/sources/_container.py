@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ _GIVEN_UP_WITHIN_S = 1.0
 _PICTURES = ("mjpeg", "png", "tiff", "webp")
 # Formats whose address is that of a list of segments, often with renditions of several sizes.
 _SEGMENTED = ("hls", "dash")
+_TLS_URL = re.compile(r"(https|rtsps|rtmps|tls)://", re.IGNORECASE)
 
 
 class NoVideoError(SourceError):
@@ -360,6 +362,8 @@ def _reason(error: Exception, timeout_s: float | None, waited_s: float = 0.0, op
         return f"{reason_of(error)}; check the user name and password in the address"
     is_unknown = "://" in opened and _is_io_error(error)
     guess = ", perhaps an unknown host name" if is_unknown else ""
+    if is_unknown and _TLS_URL.match(opened):
+        guess += " or, with tls_verify=1, a certificate that is not trusted"
     return f"{reason_of(error)}{guess}; check the address and that the source is there"
 
 

@@ -26,6 +26,7 @@ from posewire_models.specs import (
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
+        ("auto", Auto()),
         ("bundle", Own()),
         ("none", Nothing()),
         ("onnx:/a/b.onnx", OnnxFile(Path("/a/b.onnx"))),
@@ -46,7 +47,7 @@ def test_detectors(text: str, spec: DetectorSpec) -> None:
 )
 def test_bad_detectors_are_answered_with_what_exists(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"use one of: bundle, onnx:PATH, torchvision:NAME\[:WEIGHTS\], published:NAME, none"
+        ValueError, match=r"use one of: auto, bundle, onnx:PATH, torchvision:NAME\[:WEIGHTS\], published:NAME, none"
     ):
         parse_detector_spec(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -213,7 +214,8 @@ def poses(
 
         if server is None:  # accuracy matters more than speed
             flip_test = True if flip_test is None else flip_test
-            detector = "bundle" if detector is None and boxes is None else detector
+            if detector is None and boxes is None and "POSEWIRE_SERVER_DETECTOR" not in os.environ:
+                detector = "bundle"
         # Single pictures need no flow, so a private server runs without it.
         flow = "none" if server is None else None
         choice = ServerChoice(server, bundle, detector, flow, flip_test)

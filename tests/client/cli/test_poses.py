@@ -16,21 +16,22 @@ from tests.server.stand_ins import jpeg, picture, png
 
 
 @pytest.mark.parametrize(
-    ("flags", "choice"),
+    ("flags", "environment", "choice"),
     [
-        ([], ServerChoice(detector="bundle", flow="none", flip_test=True)),
-        (["--flip-test"], ServerChoice(detector="bundle", flow="none", flip_test=True)),
-        (["--no-flip-test"], ServerChoice(detector="bundle", flow="none", flip_test=False)),
-        (["--detector", "auto"], ServerChoice(detector="auto", flow="none", flip_test=True)),
-        (["--server", "here:1"], ServerChoice("here:1")),
+        ([], {}, ServerChoice(detector="bundle", flow="none", flip_test=True)),
+        (["--flip-test"], {}, ServerChoice(detector="bundle", flow="none", flip_test=True)),
+        (["--no-flip-test"], {}, ServerChoice(detector="bundle", flow="none", flip_test=False)),
+        (["--detector", "auto"], {}, ServerChoice(detector="auto", flow="none", flip_test=True)),
+        ([], {"POSEWIRE_SERVER_DETECTOR": "onnx:mine.onnx"}, ServerChoice(flow="none", flip_test=True)),
+        (["--server", "here:1"], {}, ServerChoice("here:1")),
     ],
 )
 def test_a_private_server_is_accurate_and_runs_only_what_is_needed(
-    flags: list[str], choice: ServerChoice, monkeypatch: pytest.MonkeyPatch
+    flags: list[str], environment: dict[str, str], choice: ServerChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: list[PosesJob] = []
     monkeypatch.setattr("posewire.cli.poses.run_poses", jobs.append)
-    done = CliRunner().invoke(app, ["poses", "pictures", "--out", "dt.json", *flags])
+    done = CliRunner().invoke(app, ["poses", "pictures", "--out", "dt.json", *flags], env=environment)
     assert done.exit_code == 0, done.output
     assert jobs == [PosesJob(Path("pictures"), Path("dt.json"), choice)]
 

@@ -102,7 +102,10 @@ def choose_networks(
         where, select_runtime(runtime, where, precision), precision_name(select_precision(precision, where))
     )
     store = store or Store()
-    manifest = _resolved(read_manifest(folder), detector_spec, flow_spec, store, str(name_or_path))
+    manifest = read_manifest(folder)
+    is_for_cpus = isinstance(detector_spec, Auto) and manifest.cpu_detector is not None and where.type == "cpu"
+    needed_detector = Nothing() if is_for_cpus else detector_spec  # the other one may not have been fetched
+    manifest = _resolved(manifest, needed_detector, flow_spec, store, str(name_or_path))
 
     def part(component: Component) -> Part:
         return Part(component, weights_folder(component, folder, store))
@@ -115,9 +118,8 @@ def choose_networks(
                     f"bundle {manifest.name!r} has no detector; give the boxes yourself (detector none), or name a "
                     "detector: --detector onnx:PATH"
                 )
-            chosen_detector = part(manifest.detector)
-            if isinstance(detector_spec, Auto) and manifest.cpu_detector is not None and where.type == "cpu":
-                chosen_detector = part(manifest.cpu_detector)
+            other = manifest.cpu_detector if is_for_cpus else None
+            chosen_detector = part(other or manifest.detector)
         case TorchvisionModel(name):
             chosen_detector = TorchvisionFile(name, default_weights(name, store))
         case OnnxFile() | TorchvisionFile() | Nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,18 @@ def test_on_a_cpu_the_detector_may_be_a_faster_one() -> None:
     found = load_bundle("nano", device="cpu", detector="auto", flow="none", runtime="torch").detector
     assert isinstance(found, LetterboxedDetector)
     assert found._config.input_size == (288, 512)
+
+
+def test_on_a_cpu_the_detector_that_does_not_run_need_not_be_fetched(tmp_path: Path) -> None:
+    manifest = json.loads((NANO / "manifest.json").read_bytes())
+    manifest["detector"] = {"published": ["torchvision-ssdlite320"]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    store = Store(tmp_path / "store")
+    choice = choose_networks(tmp_path, device="cpu", detector="auto", store=store)
+    assert isinstance(choice.detector, Part)
+    assert choice.detector.component == choice.manifest.cpu_detector
+    with pytest.raises(NotStoredError, match="torchvision-ssdlite320"):
+        choose_networks(tmp_path, device="cpu", detector="bundle", store=store)
 
 
 class WholePicture(nn.Module):

@@ -14,7 +14,7 @@ from torch import nn
 from posewire_models.architectures import NETWORKS, TORCHVISION, untrained_network
 from posewire_models.detectors.torchvision_models import detection_network
 from posewire_models.manifest import Component, Manifest, find_bundle, read_manifest
-from posewire_models.published.resolution import STAGES, resolve
+from posewire_models.published.resolution import resolve
 from posewire_models.published.store import Store
 from posewire_models.whole_files import file_digest
 
@@ -51,15 +51,13 @@ def write_random_bundle(bundle: str, folder: Path) -> Path:
     """
     folder.mkdir(parents=True)
     manifest = described_bundle(bundle)
-    stages = (*STAGES, "cpu_detector", "near_flow")
-    content = _plain(manifest) | {stage: _component(stage, getattr(manifest, stage), folder) for stage in stages}
+    components = {stage: _component(stage, component, folder) for stage, component in manifest.components.items()}
+    content = _plain(manifest) | components
     (folder / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 
 
-def _component(stage: str, component: Component | None, folder: Path) -> dict[str, Any] | None:
-    if component is None:
-        return None
+def _component(stage: str, component: Component, folder: Path) -> dict[str, Any]:
     content = _plain(component) | {"published": [], "metrics": {}}
     if component.architecture in (*NETWORKS, TORCHVISION):
         path = folder / f"{stage}.safetensors"

@@ -16,7 +16,7 @@ from posewire_models.detectors.torchvision_models import TorchvisionDetector
 from posewire_models.flow_estimators import DisFlow, DisSettings, FlowByGap, FlowNetFlow, StillFlow
 from posewire_models.flownet_s import FlowNetS, FlowNetSConfig
 from posewire_models.inference import Execution
-from posewire_models.manifest import Component, Manifest, bundle_names, find_bundle
+from posewire_models.manifest import Manifest, bundle_names, find_bundle
 from posewire_models.published.store import Store
 from posewire_models.specs import Dis, FlowNetFile, Nothing, OnnxFile, TorchvisionFile
 from posewire_models.stages import Detector, FlowEstimator, PoseEstimator
@@ -34,8 +34,7 @@ class LoadedBundle:
         flow: estimates optical flow.
         pose: finds joints.
         joint_set: which joints `pose` finds.
-        manifest: the bundle's manifest.
-        own_detector: the component of the manifest that `detector` was made from; None: it is not the bundle's.
+        manifest: the bundle's manifest; its `detector` is that for the device if it was left to `auto`.
         device: where the networks run.
         runtime: what runs them: `torch`, `openvino` or `cuda-graphs`.
         precision: what they compute in: `float32`, `float16` or `bfloat16`.
@@ -47,7 +46,6 @@ class LoadedBundle:
     pose: PoseEstimator
     joint_set: JointSet
     manifest: Manifest
-    own_detector: Component | None
     device: torch.device
     runtime: str
     precision: str
@@ -106,7 +104,6 @@ def load_bundle(
         pose=build_pose(pose, choice.pose.folder, joints, choice.execution),
         joint_set=joints,
         manifest=choice.manifest,
-        own_detector=choice.detector.component if isinstance(choice.detector, Part) else None,
         device=choice.execution.device,
         runtime=choice.execution.runtime,
         precision=choice.execution.precision,

@@ -86,8 +86,7 @@ def export_bundle(name_or_path: str | Path, folder: Path, store: Store | None = 
 
 
 def _with_networks(manifest: Manifest) -> list[tuple[str, Component]]:
-    components = [(stage, getattr(manifest, stage)) for stage in (*STAGES, "cpu_detector", "near_flow")]
-    return [(stage, component) for stage, component in components if component and component.architecture != "dis"]
+    return [(stage, component) for stage, component in manifest.components.items() if component.architecture != "dis"]
 
 
 def _export(component: Component, weights: Path, stage: str, path: Path) -> tuple[float, int]:

@@ -103,9 +103,9 @@ def choose_networks(
     )
     store = store or Store()
     manifest = read_manifest(folder)
-    for_cpus = manifest.cpu_detector if isinstance(detector_spec, Auto) and where.type == "cpu" else None
-    # The detector that it replaces need not have been fetched.
-    manifest = _resolved(manifest, Nothing() if for_cpus else detector_spec, flow_spec, store, str(name_or_path))
+    if isinstance(detector_spec, Auto):
+        manifest = manifest.on(where.type)  # before it is resolved: what does not run need not have been fetched
+    manifest = _resolved(manifest, detector_spec, flow_spec, store, str(name_or_path))
 
     def part(component: Component) -> Part:
         return Part(component, weights_folder(component, folder, store))
@@ -118,7 +118,7 @@ def choose_networks(
                     f"bundle {manifest.name!r} has no detector; give the boxes yourself (detector none), or name a "
                     "detector: --detector onnx:PATH"
                 )
-            chosen_detector = part(for_cpus or manifest.detector)
+            chosen_detector = part(manifest.detector)
         case TorchvisionModel(name):
             chosen_detector = TorchvisionFile(name, default_weights(name, store))
         case OnnxFile() | TorchvisionFile() | Nothing():

@@ -10,7 +10,7 @@ import contextlib
 import json
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,6 +131,18 @@ class Manifest:
                     f"{name}: published weights are for pose, detector and flow alone; name an architecture"
                 )
         joint_set(self.joint_set)
+
+    def on(self, device: str) -> Manifest:
+        """The manifest for a type of device, such as `cpu`: on a CPU its `detector` is the `cpu_detector`, if any."""
+        if device != "cpu" or self.cpu_detector is None:
+            return self
+        return replace(self, detector=self.cpu_detector)
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """All that are not None, by their names."""
+        stages = ("detector", "flow", "pose", "cpu_detector", "near_flow")
+        return {stage: component for stage in stages if (component := getattr(self, stage)) is not None}
 
 
 def bundle_names() -> tuple[str, ...]:

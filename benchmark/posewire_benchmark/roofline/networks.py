@@ -55,12 +55,10 @@ def bundle_networks(bundle: str, device: torch.device) -> tuple[list[BundleNetwo
     Raises:
         BundleError, UnknownFileError: see `described_bundle`.
     """
-    manifest = described_bundle(bundle)
+    manifest = described_bundle(bundle).on(device.type)
     found, others = [], []
     for stage in STAGES:
         component: Component | None = getattr(manifest, stage)
-        if stage == "detector" and device.type == "cpu":
-            component = manifest.cpu_detector or component
         if component is None:
             continue
         if component.architecture in NETWORKS:

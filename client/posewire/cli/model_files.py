@@ -53,8 +53,8 @@ def checks_of(name: str, store: Store) -> dict[str, Check]:
     folder = _bundle_folder(name)
     manifest = read_manifest(folder)
     checks: dict[str, Check] = {}
-    for component in (manifest.detector, manifest.cpu_detector, manifest.flow, manifest.near_flow, manifest.pose):
-        if component is not None and (weights := component.weights) is not None:
+    for component in manifest.components.values():
+        if (weights := component.weights) is not None:
             check = partial(_fault_of_own, folder / weights.file, weights.sha256)
             checks[f"{name}: {weights.file}"] = Check(check, f"take {weights.file} from where {name} came from")
     for stage, files in files_of(manifest).items():

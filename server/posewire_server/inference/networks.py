@@ -126,8 +126,9 @@ def _name(specification: str, component: Component | None) -> str:
 
 def _detector_name(specification: str, bundle: LoadedBundle) -> str:
     """Of a bundle's two detectors, that for CPUs is told from the other, which finds more."""
-    name, own = _name(specification, bundle.own_detector), bundle.own_detector
-    return f"{name} for CPUs" if own is not None and own is bundle.manifest.cpu_detector else name
+    own, for_cpus = bundle.manifest.detector, bundle.manifest.cpu_detector
+    name = _name(specification, own)
+    return f"{name} for CPUs" if own is not None and own is for_cpus else name
 
 
 def _flow_name(specification: str, bundle: LoadedBundle) -> str:
